@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# A real Slurm of one node for as long as a command runs: tests/cluster/slurm.sh COMMAND [ARGUMENT...]
+# Run a command with a real Slurm of one node: tests/cluster/slurm.sh COMMAND [ARGUMENT...]
 #
-# Nothing of it stays, needs systemd or root, or listens beyond this machine; several can run side by side.
+# It leaves nothing behind, needs neither systemd nor root, and listens only on this machine; several can run at once.
 # Jobs in the partition "low" (the default) are requeued, after a signal and ten seconds, when a job in "high" wants their
-# place; "short" allows ten minutes, and "closed" starts nothing. The command finds SLURM_CONF and LOP_CLUSTER (a directory: logs, and the configuration) set.
+# place; "short" allows ten minutes, and "closed" starts nothing. The command gets SLURM_CONF and
+# LOP_CLUSTER, the directory with logs and configuration, in its environment.
 set -euo pipefail
 shopt -s nullglob
 
-NODE_CPUS=4 # more than there may be: the jobs of tests mostly wait
+NODE_CPUS=4 # may exceed the real number, because the jobs of tests mostly wait
 START_S=30
 END_S=15
 
@@ -17,7 +18,7 @@ die() {
 }
 
 find_programs() {
-    PATH=$PATH:/usr/sbin:/sbin # where Debian puts daemons, and a user's PATH does not look
+    PATH=$PATH:/usr/sbin:/sbin # Debian's daemons are here, outside a user's PATH
     local missing=() package program
     while read -r package program; do
         command -v "$program" >/dev/null || missing+=("$package")
@@ -25,7 +26,7 @@ find_programs() {
     [ ${#missing[@]} = 0 ] || die "not installed: ${missing[*]}; apt-get install --no-install-recommends ${missing[*]}"
 }
 
-free_port() { # below the range that the kernel gives to outgoing connections
+free_port() { # below the kernel's range for outgoing connections
     local port
     while port=$((20000 + RANDOM % 12000)); do
         (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
@@ -39,8 +40,8 @@ ClusterName=throwaway
 SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort=$(free_port)
 SlurmdPort=$(free_port)
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny  # listen on loopback alone
-# A requeued job waits until the credential of its last start has expired: 120 seconds if nothing is said, 5 at least.
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny  # listen only on loopback
+# A requeued job waits until the credential of its last start has expired: 120 seconds by default, at least 5.
 AuthInfo=socket=$dir/munge.sock,cred_expire=5
 SlurmUser=$(id -un)
 SlurmdUser=$(id -un)
@@ -50,18 +51,18 @@ StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool
 MailProg=/bin/true
 MaxArraySize=8
-ProctrackType=proctrack/linuxproc  # no cgroups: a container may have none to give
+ProctrackType=proctrack/linuxproc  # a container may have no cgroups
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 KillWait=3
-MinJobAge=3600  # ended jobs stay in squeue, where the stand-in for sacct looks
+MinJobAge=3600  # ended jobs stay in squeue, which the stand-in for sacct reads
 ReturnToService=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-SlurmctldParameters=preempt_send_user_signal  # what --signal names, also ahead of preemption
-SlurmdParameters=config_overrides  # have as many CPUs as are said here
+SlurmctldParameters=preempt_send_user_signal  # send the signal of --signal also before preemption
+SlurmdParameters=config_overrides  # use the number of CPUs configured here
 NodeName=localhost NodeAddr=127.0.0.1 NodeHostname=$(hostname -s) CPUs=$NODE_CPUS
 PartitionName=low Nodes=localhost Default=YES MaxTime=60 PriorityTier=1 GraceTime=10
 PartitionName=high Nodes=localhost MaxTime=60 PriorityTier=10 PreemptMode=OFF
@@ -70,8 +71,8 @@ PartitionName=closed Nodes=localhost MaxTime=60 State=DOWN
 CONF
 }
 
-# There is no accounting, so sacct would have nothing to say. This one knows what squeue does, in the columns of ours and
-# submitit's questions: sacct [-n] -o JobID,State,NodeList,Reason -j JOB [-j JOB...]
+# Without accounting the real sacct has no data. This one answers from squeue, in the columns that lop and submitit
+# request: sacct [-n] -o JobID,State,NodeList,Reason -j JOB [-j JOB...]
 stand_in_for_sacct() {
     cat >"$dir/bin/sacct" <<'SACCT'
 #!/usr/bin/env bash
@@ -87,12 +88,12 @@ done
 columns=${columns//,/|}
 [ -z "$header" ] || echo "$columns"
 format=$(sed 's/JobID/%i/; s/State/%T/; s/NodeList/%N/; s/Reason/%r/' <<<"$columns")
-squeue --noheader --states=all ${ids:+--jobs="${ids#,}"} --format="$format" 2>/dev/null || true # of a job long gone: nothing
+squeue --noheader --states=all ${ids:+--jobs="${ids#,}"} --format="$format" 2>/dev/null || true # no output for a job that squeue no longer lists
 SACCT
     chmod +x "$dir/bin/sacct"
 }
 
-start() { # a daemon in a session of its own: Ctrl-C is for the command
+start() { # a daemon in its own session, so that Ctrl-C reaches only the command
     setsid "$@" >"$dir/$1.log" 2>&1 </dev/null &
 }
 
@@ -105,7 +106,7 @@ wait_for() {
                 echo "== $log" >&2
                 tail -n 20 "$log" >&2
             done
-            die "$what did not start within $START_S seconds; what it said stands above"
+            die "$what did not start within $START_S seconds; see its log above"
         fi
         sleep 0.1
     done
@@ -113,7 +114,7 @@ wait_for() {
 
 node_is_idle() { [ "$(sinfo --noheader --partition=low --format=%T 2>/dev/null)" = idle ]; }
 
-# Whatever belongs to this cluster carries its configuration in its environment: daemons, jobs, and the command.
+# All processes of this cluster have its configuration in their environment: daemons, jobs, and the command.
 processes() { env -u SLURM_CONF grep -lzs "^SLURM_CONF=$SLURM_CONF$" /proc/[0-9]*/environ | grep -o '[0-9]*' || true; }
 
 clean_up() {
@@ -122,7 +123,7 @@ clean_up() {
     local deadline=$((SECONDS + END_S)) pid
     timeout 3 scancel --user="$(id -un)" 2>/dev/null
     while [ -n "$(timeout 3 squeue --noheader --states=running,completing 2>/dev/null)" ] && [ $SECONDS -lt $deadline ]; do
-        timeout 3 scancel --user="$(id -un)" --signal=KILL --full 2>/dev/null # none has anything left to save
+        timeout 3 scancel --user="$(id -un)" --signal=KILL --full 2>/dev/null # none has unsaved data
         sleep 0.2
     done
     for pid in $(processes); do kill -TERM "$pid" 2>/dev/null; done
@@ -132,10 +133,10 @@ clean_up() {
     rm -rf "$dir"
 }
 
-[ $# -gt 0 ] || die "say which command to run: tests/cluster/slurm.sh COMMAND [ARGUMENT...]"
+[ $# -gt 0 ] || die "name a command to run: tests/cluster/slurm.sh COMMAND [ARGUMENT...]"
 find_programs
 dir=$(mktemp -d)
-chmod 755 "$dir" # munged wants a path that everybody may enter
+chmod 755 "$dir" # munged requires a path that all users may enter
 mkdir "$dir/bin" "$dir/state" "$dir/spool"
 trap clean_up EXIT
 export SLURM_CONF=$dir/slurm.conf LOP_CLUSTER=$dir PATH=$dir/bin:$PATH
