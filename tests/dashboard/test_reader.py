@@ -74,7 +74,7 @@ def test_the_pause_limits_the_share_of_reading_up_to_a_maximum() -> None:
 
 
 class Watched:
-    """A reader thread and the messages it delivers; `snapshot` is what it reads."""
+    """A reader thread that reads `snapshot`, and the messages that it delivers."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -104,7 +104,7 @@ def watched(eleven_runs: Snapshot) -> Iterator[Watched]:
     one.thread.join()
 
 
-def test_a_frame_is_made_only_if_there_is_something_new(watched: Watched, eleven_runs: Snapshot) -> None:
+def test_a_frame_is_made_only_if_something_has_changed(watched: Watched, eleven_runs: Snapshot) -> None:
     assert isinstance(watched.next(), SnapshotFetched)
     assert isinstance(watched.after_reading(), NothingNew)
     assert isinstance(watched.after_reading(replace(eleven_runs)), NothingNew)

@@ -1,4 +1,4 @@
-"""What a refresh draws: only what has changed."""
+"""A refresh draws only rows and lines that have changed."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,7 @@ from tests.dashboard.conftest import app_showing, first_frame, screen_text, sett
 
 
 def with_progress(snapshot: Snapshot, experiment: str) -> Snapshot:
-    """The same after some more epochs of the first run of an experiment."""
+    """Return the snapshot after one more task of the first run of an experiment."""
     number = next(number for number, run in enumerate(snapshot.runs) if run.experiment == experiment)
     run = snapshot.runs[number]
     moved = replace(run, status=replace(run.status, tasks_done=run.status.tasks_done + 1))
@@ -30,7 +30,7 @@ def with_progress(snapshot: Snapshot, experiment: str) -> Snapshot:
 
 
 def lines_drawn(monkeypatch: pytest.MonkeyPatch, kind: type[Widget]) -> list[int]:
-    """Note the lines of these widgets that are drawn from now on."""
+    """Return a list that receives the lines of these widgets that are drawn from now on."""
     lines: list[int] = []
     draw = kind.render_line
     monkeypatch.setattr(kind, "render_line", lambda self, y: lines.append(y) or draw(self, y))
@@ -44,9 +44,7 @@ async def show(pilot: Any, app: Dashboard, snapshot: Snapshot) -> None:
     await pilot.pause(0.1)
 
 
-async def test_a_row_that_changes_is_drawn_without_the_others(
-    eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_only_a_changed_row_is_drawn(eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
     async with app_showing(eleven_runs).run_test(size=(160, 48)) as pilot:
         await settled(pilot)
         app = await first_frame(pilot)
@@ -61,7 +59,7 @@ async def test_a_row_that_changes_is_drawn_without_the_others(
 
 
 @pytest.mark.parametrize("size", [(160, 48), (200, 60)], ids=["in the table", "in the table and the panel"])
-async def test_news_of_the_same_size_lays_nothing_out(
+async def test_new_values_of_the_same_size_cause_no_layout(
     eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
     async with app_showing(eleven_runs).run_test(size=size) as pilot:
@@ -80,9 +78,7 @@ async def test_news_of_the_same_size_lays_nothing_out(
         assert screen_text(app).count("84-85/120") == num_places
 
 
-async def test_a_chart_draws_only_the_lines_that_news_changes(
-    eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_chart_draws_only_its_changed_lines(eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
     async with app_showing(eleven_runs).run_test(size=(160, 48)) as pilot:
         await settled(pilot)
         app = await first_frame(pilot)
@@ -101,7 +97,7 @@ async def test_a_chart_draws_only_the_lines_that_news_changes(
         assert drawn == "\n".join(strip.text for strip in widget.render_lines(widget.size.region))
 
 
-async def test_a_reading_without_news_draws_only_the_usage_of_the_machine(
+async def test_a_reading_without_changes_draws_only_the_usage_of_the_machine(
     eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with app_showing(eleven_runs).run_test(size=(160, 48)) as pilot:
@@ -113,7 +109,7 @@ async def test_a_reading_without_news_draws_only_the_usage_of_the_machine(
         assert not any(lines)
 
 
-async def test_a_reading_without_news_shows_the_frame_again_after_an_error(
+async def test_a_reading_without_changes_shows_the_frame_again_after_an_error(
     eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with app_showing(eleven_runs).run_test(size=(120, 30)) as pilot:
@@ -126,7 +122,7 @@ async def test_a_reading_without_news_shows_the_frame_again_after_an_error(
         await until(pilot, lambda: "division by zero" not in screen_text(app))
 
 
-async def test_a_reading_without_news_ends_the_app_if_requested(
+async def test_a_reading_without_changes_ends_the_app_if_requested(
     eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app_module, "FINAL_FRAME_S", 0.01)

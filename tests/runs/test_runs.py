@@ -360,7 +360,7 @@ def test_a_failed_write_of_json_keeps_the_old_file(tmp_path):
         read_json(tmp_path)
 
 
-def test_a_run_without_news_is_the_same_object_in_the_next_snapshot(tmp_path: Path) -> None:
+def test_an_unchanged_run_is_the_same_object_in_the_next_snapshot(tmp_path: Path) -> None:
     changed, quiet = (make_run(tmp_path, "bp", seed, num_tasks=5, state="finished") for seed in range(2))
     broken = make_run(tmp_path, "bp", 2, num_tasks=5, state="finished")
     broken.tasks_json.write_text("no record\n")
