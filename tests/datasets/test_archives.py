@@ -85,7 +85,7 @@ def test_members_outside_the_folder_are_refused(tmp_path, target, name, kind):
         with tarfile.open(archive, "w") as made:
             made.addfile(tarfile.TarInfo(name))
     assert "lies outside the archive's folder" in refusal(archive, target)
-    assert not list(tmp_path.parent.rglob("*escape*"))
+    assert not list(tmp_path.parent.rglob("*escape"))
     assert not os.path.exists("/tmp/lop-escape")
 
 
