@@ -66,6 +66,30 @@ class ChartMaker:
         self._charts: dict[str, Chart] = {}
         self._groups: Sequence[Group] = ()
         """The groups that the lines were made from, kept alive so that their ids are not reused."""
+        self._made_for: object = None
+        """What the charts show, besides values."""
+
+    def make_or_keep(
+        self,
+        groups: Sequence[Group],
+        styles: Mapping[str, Style],
+        request: Request,
+        shown: OneProblem,
+        keeps_values: bool,
+    ) -> tuple[tuple[Chart, ...], bool]:
+        """Make the charts of a frame, or return the last ones if only values may have changed since.
+
+        Args:
+            keeps_values: whether charts may lack the latest values.
+        Returns:
+            The charts, and whether they may lack the latest values.
+        """
+        states = [(run.dir, run.state) for group in groups for run in group.runs]
+        made_for = dict(styles), request, shown.charts, states
+        if keeps_values and made_for == self._made_for:
+            return tuple(self._charts.values()), True
+        self._made_for = made_for
+        return self.make(groups, styles, request, shown), False
 
     def make(
         self, groups: Sequence[Group], styles: Mapping[str, Style], request: Request, shown: OneProblem

@@ -64,6 +64,8 @@ class View:
     """The most tasks that a run has done (in a replay: its final number)."""
     has_ends_only: bool = False
     """The frame only has the last tasks, because the curves are still being read."""
+    has_old_charts: bool = False
+    """Whether the charts may lack the latest values."""
     others_ended: bool = True
     """Whether the runs of other problems have ended."""
     eta_s: float | None = None
@@ -134,8 +136,13 @@ class ViewBuilder:
         request: Request | None = None,
         nested: Sequence[Path] = (),
         usage: Usage | None = None,
+        keeps_charts: bool = False,
     ) -> View:
-        """Build the frame of `snapshot` that `request` describes."""
+        """Build the frame of `snapshot` that `request` describes.
+
+        Args:
+            keeps_charts: whether charts may lack the latest values; making and drawing them takes most of the time.
+        """
         request = request or Request()
         query = parse_query(request.settings.query)
         matching = tuple(run for run in snapshot.runs if query.matches(run))
@@ -151,6 +158,9 @@ class ViewBuilder:
         settings = request.settings
         groups = _in_order(group_runs(runs), settings, shown.headline)
         drawn = settings.drawn([group.label for group in groups])
+        charts, has_old_charts = self._charts.make_or_keep(
+            [group for group in groups if group.label in drawn], styles, request, shown, keeps_charts
+        )
         return View(
             runs_dir=snapshot.runs_dir,
             phase=_phase(snapshot, runs),
@@ -164,7 +174,7 @@ class ViewBuilder:
                 replace(row, is_drawn=row.label in drawn, is_pinned=row.label in settings.pinned)
                 for row in _rows(groups, styles, [lookup.metric(shown.headline)] * len(groups))
             ),
-            charts=self._charts.make([group for group in groups if group.label in drawn], styles, request, shown),
+            charts=charts,
             notices=(*(Notice("filter", note) for note in query.notes(snapshot.runs)), *find_notices(runs)),
             nested=tuple(nested),
             parts=_made(Material(groups, styles, request, metric_of(shown, request))),
@@ -173,6 +183,7 @@ class ViewBuilder:
             eta_s=study_eta_s(snapshot.runs) if request.replay_at is None else None,
             more_dirs=snapshot.others,
             has_ends_only=snapshot.has_ends_only,
+            has_old_charts=has_old_charts,
             others_ended=have_ended(set(matching) - set(shown.runs)),
         )
 

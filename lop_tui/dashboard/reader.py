@@ -20,6 +20,10 @@ FIRST_FRAME_S = 1.0
 """How long the first frame may take to be drawn."""
 USAGE_EVERY_S = 2.0
 """Seconds between two measurements of the machine's usage."""
+CHARTS_EVERY_S, CHARTS_BESIDE_BUSY_WORKERS_S = 1.8, 5.0
+"""Seconds between two frames with new charts, unless the user acts: drawing takes time from training."""
+BUSY = 0.9
+"""Share of all cores in use above which drawing slows training down."""
 
 
 class SnapshotFetched(Message):
@@ -84,6 +88,9 @@ class SnapshotReader(threading.Thread):
         self._measured_at = -math.inf
         self._shown: tuple[Snapshot, list[Path], Request] | None = None
         """The content of the last frame."""
+        self._has_old_charts = False
+        """Whether the charts of the last frame may lack the latest values."""
+        self._charts_due_at = -math.inf
 
     def run(self) -> None:
         due_at = 0.0
@@ -143,16 +150,27 @@ class SnapshotReader(threading.Thread):
                 self._nested = [] if self._snapshot.runs else find_nested(self._snapshot.runs_dir)
                 self._measure(self._snapshot)
             content = self._snapshot, self._nested, self._request
-            # The parts of other views follow more files than a snapshot.
-            if content == self._shown and not self._request.wants:
+            keeps_charts = self._shown is not None and time.monotonic() < self._charts_due_at
+            is_shown = content == self._shown and (keeps_charts or not self._has_old_charts)
+            if is_shown and not self._request.wants:  # the parts of other views follow more files than a snapshot
                 return NothingNew(self._usage_of_machine)
-            frame = self.builder.build(self._snapshot, self._request, self._nested, self._usage_of_machine)
-            self._shown = content
+            frame = self.builder.build(
+                self._snapshot, self._request, self._nested, self._usage_of_machine, keeps_charts
+            )
+            self._shown, self._has_old_charts = content, frame.has_old_charts
+            if not frame.has_old_charts:
+                self._charts_due_at = time.monotonic() + self._pause_of_charts_s
             return SnapshotFetched(frame)
         except Exception as error:
             # Whatever the error, a dashboard left open overnight must show it and continue.
             self._shown = None
             return SnapshotFailed(error)
+
+    @property
+    def _pause_of_charts_s(self) -> float:
+        usage = self._usage_of_machine
+        is_dear = usage is not None and usage.num_workers > 0 and usage.cpu > BUSY
+        return CHARTS_BESIDE_BUSY_WORKERS_S if is_dear else CHARTS_EVERY_S
 
     def _measure(self, snapshot: Snapshot) -> None:
         if time.monotonic() - self._measured_at >= USAGE_EVERY_S:

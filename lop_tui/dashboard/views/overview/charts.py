@@ -1,7 +1,5 @@
 """The charts of the first view: as many as fit on the screen, the others on further pages; or one, enlarged."""
 
-import math
-import time
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -31,10 +29,6 @@ from lop_tui.words.formats import place
 LEAST_WIDTH, LEAST_HEIGHT = 38, 9
 MOST_ON_PAGE = 6
 """Most charts on a page, in two or three columns."""
-NEWS_EVERY_S, NEWS_BESIDE_BUSY_WORKERS_S = 1.8, 5.0
-"""Seconds between two drawings of charts, unless the user acts: drawing takes time from training."""
-BUSY = 0.9
-"""Share of all cores in use above which drawing slows training down."""
 
 
 def grid_shape(width: int, height: int) -> tuple[int, int]:
@@ -59,7 +53,6 @@ class ChartGrid(Container):
         self._viewport = Viewport()
         self.waiting: list[int] = []
         """Charts to be shown next."""
-        self._drawn_at = -math.inf
         self._first = 0
         self._page_size = MOST_ON_PAGE
         self._names_lines = False
@@ -107,7 +100,6 @@ class ChartGrid(Container):
         A cursor moves in all charts at once; changed charts are drawn one after another, with keys handled between.
         """
         num_charts, before = self.num_charts, self._viewport
-        is_news = self._view is not None and view.request == self._view.request and viewport == before
         self._view, self._viewport = view, viewport
         if num_charts != self.num_charts:
             self._make_room()
@@ -116,23 +108,8 @@ class ChartGrid(Container):
         if viewport.window == before.window and viewport.cursor != before.cursor:
             while self.waiting:
                 self._show_one()
-        if is_news and self._news_again_s > 0:
-            self._news.resume()
-            return
         self._show_next()
         self._update_legend()
-
-    @property
-    def _news_again_s(self) -> float:
-        usage = self._view.usage if self._view else None
-        is_dear = usage is not None and usage.num_workers > 0 and usage.cpu > BUSY
-        return self._drawn_at + (NEWS_BESIDE_BUSY_WORKERS_S if is_dear else NEWS_EVERY_S) - time.monotonic()
-
-    def _show_news(self) -> None:
-        if self._news_again_s <= 0:
-            self._news.pause()
-            self._show_next()
-            self._update_legend()
 
     @property
     def _shows_seeds(self) -> bool:
@@ -142,7 +119,6 @@ class ChartGrid(Container):
         """Show charts up to the first that must be drawn; continue with the others when that is on the screen."""
         while self.waiting:
             if self._show_one():
-                self._drawn_at = time.monotonic()
                 self.call_after_refresh(self._show_next)
                 return
 
@@ -181,7 +157,6 @@ class ChartGrid(Container):
 
     def on_mount(self) -> None:
         self._legend.display = False
-        self._news = self.set_interval(0.1, self._show_news, pause=True)
 
     def _make_room(self) -> None:
         """Create a widget for each chart."""
