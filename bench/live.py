@@ -1,7 +1,8 @@
 """``python -m bench.live``: measures a dashboard during training, 4 methods x 3 seeds of the demo's protocol.
 
-Measures the delay between a task's record and its display, and how much two dashboards slow training down, alternating
-with and without them. Takes some five minutes; nothing else should run on the machine.
+Measures the delay between a task's record and its display; the processor time that two dashboards take to start, and
+afterwards; and how much they slow training down, alternating with and without them. Takes about six minutes; nothing
+else should run on the machine.
 """
 
 import argparse
@@ -16,10 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.dashboard import Terminal
+from bench.dashboard import Terminal, environment
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.store import TableTail
 from lop_tui.dashboard.app import Dashboard
@@ -28,6 +30,8 @@ from lop_tui.dashboard.reader import SnapshotFetched
 METHODS = ("bp", "l2", "snp", "cbp")
 NUM_TASKS = 100_000
 """More than the time allows."""
+START_S = 10.0
+"""Seconds after which two dashboards have imported their code and drawn all charts, also on full cores."""
 
 
 @contextmanager
@@ -47,28 +51,27 @@ def training(runs_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def dashboards(runs_dir: Path, number: int) -> Iterator[None]:
+def dashboards(runs_dir: Path, number: int) -> Iterator[list[Terminal]]:
     """Run this many dashboards, each in a pseudo-terminal whose output is read."""
-    with tempfile.TemporaryDirectory() as state:
-        command = [sys.executable, "-m", "lop_tui", "watch", str(runs_dir)]
-        terminals = [Terminal(command, XDG_STATE_HOME=state) for _ in range(number)]
-        stopping = threading.Event()
+    command = [sys.executable, "-m", "lop_tui", "watch", str(runs_dir)]
+    terminals = [Terminal(command, **environment(runs_dir)) for _ in range(number)]
+    stopping = threading.Event()
 
-        def drain() -> None:
-            while not stopping.is_set():
-                for terminal in terminals:
-                    terminal.drain(0.1)
-
-        thread = threading.Thread(target=drain)
-        thread.start()
-        try:
-            yield
-        finally:
+    def drain() -> None:
+        while not stopping.is_set():
             for terminal in terminals:
-                terminal.press(b"q")
-            time.sleep(1)
-            stopping.set()
-            thread.join()
+                terminal.drain(0.1)
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    try:
+        yield terminals
+    finally:
+        for terminal in terminals:
+            terminal.press(b"q")
+        time.sleep(1)
+        stopping.set()
+        thread.join()
 
 
 class Timed(Dashboard):
@@ -133,18 +136,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=20, help="of each half of a round")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory, training(Path(directory)):
+    with tempfile.TemporaryDirectory() as directory, training(runs_dir := Path(directory) / "runs"):
         time.sleep(10)
-        waited = latencies(Path(directory), 40)
-        ratios = []
+        waited = latencies(runs_dir, 40)
+        ratios, starts, shares = [], [], []
         for _ in range(given.rounds):
-            alone = seconds_a_task(Path(directory), given.seconds)
-            with dashboards(Path(directory), 2):
-                time.sleep(4)
-                ratios.append(seconds_a_task(Path(directory), given.seconds) / alone)
+            alone = seconds_a_task(runs_dir, given.seconds)
+            with dashboards(runs_dir, 2) as terminals:
+                time.sleep(START_S)
+                began = [terminal.elapsed for terminal in terminals]
+                ratios.append(seconds_a_task(runs_dir, given.seconds) / alone)
+                ended = [terminal.elapsed for terminal in terminals]
+            starts += [cpu_s for _, cpu_s in began]
+            shares += [(b[1] - a[1]) / (b[0] - a[0]) for a, b in zip(began, ended, strict=True)]
     table = Table("", "", title="a dashboard beside training")
     table.add_row("a task is on the screen after, s: median", f"{statistics.median(waited):.2f}")
     table.add_row(f"... at worst of {len(waited)}", f"{max(waited):.2f}")
+    cores = psutil.cpu_count() or 1
+    table.add_row(f"a dashboard's first {START_S:.0f} s, processor s: median", f"{statistics.median(starts):.2f}")
+    table.add_row("a dashboard afterwards, % of a core: median", f"{100 * statistics.median(shares):.2f}")
+    table.add_row("... each", " ".join(f"{100 * share:.2f}" for share in shares))
+    table.add_row("two dashboards afterwards, % of all cores", f"{200 * statistics.median(shares) / cores:.2f}")
     table.add_row("time a task, two dashboards / none: median", f"{statistics.median(ratios):.3f}")
     table.add_row("... each round", " ".join(f"{ratio:.3f}" for ratio in ratios))
     Console().print(table)

@@ -15,6 +15,8 @@ from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import NothingNew, SnapshotFetched
 from lop_tui.dashboard.viewport import Viewport
+from lop_tui.dashboard.views.overview import charts as charts_module
+from lop_tui.dashboard.views.overview.charts import ChartGrid
 from lop_tui.dashboard.views.overview.panels import RunsTable, SettingPanel
 from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.dashboard.widgets.lines import StatusLine
@@ -133,3 +135,20 @@ async def test_a_reading_without_changes_ends_the_app_if_requested(
         is_over.append(True)
         app.post_message(NothingNew(None))
         await until(pilot, lambda: app.return_value is not None)
+
+
+@pytest.mark.parametrize(("together_s", "num_turns"), [(60.0, 0), (0.0, 6)], ids=["quick", "slow"])
+async def test_charts_that_are_drawn_quickly_share_an_update_of_the_screen(
+    eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch, together_s: float, num_turns: int
+) -> None:
+    async with app_showing(eleven_runs).run_test(size=(160, 48)) as pilot:
+        await settled(pilot)
+        app = await first_frame(pilot)
+        monkeypatch.setattr(charts_module, "TOGETHER_S", together_s)
+        grid, turns = app.screen.query_one(ChartGrid), list[int]()
+        give_turn = grid.call_after_refresh
+        monkeypatch.setattr(grid, "call_after_refresh", lambda go_on: turns.append(1) or give_turn(go_on))
+        before = [chart.num_drawn for chart in app.query(ChartView)]
+        app.post_message(SnapshotFetched(build_view(eleven_runs, app.wants)))
+        await until(pilot, lambda: sum(chart.num_drawn for chart in app.query(ChartView)) == sum(before) + 6)
+        assert len(turns) == num_turns

@@ -1,5 +1,6 @@
 """The charts of the first view: as many as fit on the screen, the others on further pages; or one, enlarged."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -27,6 +28,8 @@ from lop_tui.dashboard.widgets.fitted import FittedText
 from lop_tui.words.formats import place
 
 LEAST_WIDTH, LEAST_HEIGHT = 38, 9
+TOGETHER_S = 0.015
+"""How long charts are drawn before the screen is updated and keys are handled."""
 MOST_ON_PAGE = 6
 """Most charts on a page, in two or three columns."""
 
@@ -53,6 +56,8 @@ class ChartGrid(Container):
         self._viewport = Viewport()
         self.waiting: list[int] = []
         """Charts to be shown next."""
+        self._is_drawn = False
+        """Whether the last chart has been drawn already, not with the next update of the screen."""
         self._first = 0
         self._page_size = MOST_ON_PAGE
         self._names_lines = False
@@ -116,9 +121,13 @@ class ChartGrid(Container):
         return bool(self._view and self._view.request.settings.show_seeds)
 
     def _show_next(self) -> None:
-        """Show charts up to the first that must be drawn; continue with the others when that is on the screen."""
+        """Show charts for a short time, or up to the first that is drawn with the screen; then let the screen update.
+
+        An update costs more than a chart that has changed little.
+        """
+        began = time.monotonic()
         while self.waiting:
-            if self._show_one():
+            if self._show_one() and not (self._is_drawn and time.monotonic() - began < TOGETHER_S):
                 self.call_after_refresh(self._show_next)
                 return
 
@@ -128,7 +137,10 @@ class ChartGrid(Container):
         if not self._view or place >= len(self._view.panels):
             return False
         widget = self._charts[place]
-        return widget.show(self._view.panels[place], self._viewport, self._shows_seeds) and bool(widget.display)
+        num_drawn = widget.num_drawn
+        is_new = widget.show(self._view.panels[place], self._viewport, self._shows_seeds)
+        self._is_drawn = widget.num_drawn > num_drawn
+        return is_new and bool(widget.display)
 
     def enlarge(self, place: int | None) -> None:
         """Enlarge one chart; None, or the same chart, restores the grid."""
