@@ -173,9 +173,15 @@ def _setting_dir(runs_dir: Path, experiment: str, setting: str) -> Path:
 def find_runs(runs_dir: Path) -> Iterator[RunDir]:
     """Yield every run directory under `runs_dir`, sorted by experiment, setting and seed."""
     # Unlike Path.glob, glob.glob tolerates a directory that is being removed.
-    paths = [runs_dir / path for path in glob.glob("*/*/seed_*/run.json", root_dir=runs_dir)]
+    yield from _run_dirs(runs_dir, tuple(glob.glob("*/*/seed_*/run.json", root_dir=runs_dir)))
+
+
+@lru_cache(maxsize=8)
+def _run_dirs(runs_dir: Path, names: tuple[str, ...]) -> tuple[RunDir, ...]:
+    """Return the run directories of run.json files in order; viewers ask for the same ones every second."""
+    paths = [runs_dir / name for name in names]
     run_dirs = [RunDir(path.parent) for path in paths if _SEED.fullmatch(path.parent.name)]
-    yield from sorted(run_dirs, key=lambda run_dir: (run_dir.experiment, run_dir.setting, run_dir.seed, run_dir))
+    return tuple(sorted(run_dirs, key=lambda run_dir: (run_dir.experiment, run_dir.setting, run_dir.seed, run_dir)))
 
 
 def find_seeds(setting: Path) -> Iterator[RunDir]:
