@@ -45,7 +45,7 @@ KEYS = {"cursor": b"\x1b[D", "band/seeds": b"s", "zoom": b"+", "next charts": b"
 class Terminal:
     """A program in a pseudo-terminal."""
 
-    def __init__(self, command: list[str], columns: int = 160, rows: int = 48, **environment: str) -> None:
+    def __init__(self, command: list[str], columns: int = 160, rows: int = 48, /, **environment: str) -> None:
         self.started_at = time.perf_counter()
         self.pid, self._fd = pty.fork()
         if self.pid == 0:

@@ -1,5 +1,6 @@
 """``python -m bench.estimate``: compares the estimate of `lop run --dry-run` with the time that the command takes."""
 
+import argparse
 import re
 import subprocess
 import sys
@@ -40,6 +41,8 @@ def estimated_seconds(arguments: list[str], directory: str) -> float:
 
 
 def main() -> None:
+    description = "Compare the estimate of lop run --dry-run with the time that the command takes; some minutes."
+    argparse.ArgumentParser(prog="python -m bench.estimate", description=description).parse_args()
     table = Table(title="lop run --dry-run, and then the run")
     for heading in ("", "estimated, s", "taken, s", "taken / estimated"):
         table.add_column(heading, justify="right" if heading else "left")

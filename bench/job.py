@@ -81,10 +81,11 @@ def make_images(directory: Path) -> Path:
     np.save(classes / "0.npy", images)
     for index in range(1, NUM_CLASSES):
         os.link(classes / "0.npy", classes / f"{index}.npy")
-    digest = hashlib.sha256(images).hexdigest()
+    digest = hashlib.sha256(images.tobytes()).hexdigest()
     Manifest(
         source={},
         dtype="uint8",
+        shape=[3, 32, 32],
         train_images=600,
         test_images=100,
         normalisation="scaled",

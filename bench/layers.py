@@ -3,12 +3,15 @@
 Times the operations of one seed's step in their order and with their memory, on one thread; prints medians of rounds.
 """
 
+import argparse
 import os
 import statistics
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import torch
 from rich.console import Console
@@ -26,6 +29,8 @@ CHANNELS_LAST = torch.channels_last
 
 aten = torch.ops.aten
 
+Result = TypeVar("Result")
+
 
 class Step:
     """A training step that times each operation."""
@@ -41,7 +46,7 @@ class Step:
         """Milliseconds of each round by operation; forward and backward together if they share a name."""
         self._round: dict[str, float] = defaultdict(float)
 
-    def timed(self, name: str, operation: Callable[[], Tensor]) -> Tensor:
+    def timed(self, name: str, operation: Callable[[], Result]) -> Result:
         began = time.perf_counter()
         result = operation()
         self._round[name] += 1000 * (time.perf_counter() - began)
@@ -53,23 +58,23 @@ class Step:
         self._round.clear()
 
     def __call__(self) -> None:
-        x, inputs = self.images, []
+        x, inputs = self.images, list[tuple[Tensor, ...]]()
         for n, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True), start=1):
-            y = self.timed(f"conv{n} forward", lambda x=x, w=weight, b=bias: torch.conv2d(x, w, b))
-            pooled, index = self.timed(f"pool{n}", lambda y=y: aten.max_pool2d_with_indices(y, [2, 2]))
-            inputs.append((x, y, index))
-            x = self.timed(f"relu{n}", lambda p=pooled: torch.relu(p))
-            inputs[-1] += (x,)
+            y = self.timed(f"conv{n} forward", partial(torch.conv2d, x, weight, bias))
+            pooled, index = self.timed(f"pool{n}", partial(aten.max_pool2d_with_indices, y, [2, 2]))
+            x_before, x = x, self.timed(f"relu{n}", partial(torch.relu, pooled))
+            inputs.append((x_before, y, index, x))
         self.timed("linear", self.linear_layers)
         gradient = torch.randn_like(x)
         for n in (3, 2, 1):
-            gradient = self.backward(n, gradient, *inputs.pop())
+            gradient = self.backward(n, gradient, inputs.pop())
         self.timed("(curvature: conv1's image gradient)", lambda: image_gradient(self.last, self.weights[0], 1))
         self.timed(
             "(the same by torch)", lambda: self.convolution_backward(1, self.last, self.images, [True, False])[0]
         )
 
-    def backward(self, n: int, gradient: Tensor, x: Tensor, y: Tensor, index: Tensor, out: Tensor) -> Tensor:
+    def backward(self, n: int, gradient: Tensor, of_forward: tuple[Tensor, ...]) -> Tensor:
+        x, y, index, out = of_forward
         gradient = self.timed(f"relu{n}", lambda: aten.threshold_backward(gradient, out, 0))
         self.last = self.timed(
             f"pool{n}",
@@ -102,6 +107,8 @@ def gflop(name: str) -> float:
 
 
 def main() -> None:
+    description = "Time a training step of the paper's network, layer by layer, on one thread."
+    argparse.ArgumentParser(prog="python -m bench.layers", description=description).parse_args()
     if "MALLOC_TOP_PAD_" not in os.environ:  # the allocator reads its settings when a process starts
         os.execve(sys.executable, [sys.executable, "-m", "bench.layers"], worker_environment(threads=1))
     torch.set_num_threads(1)

@@ -95,7 +95,7 @@ def latencies(runs_dir: Path, for_s: float) -> list[float]:
     stopping = threading.Event()
 
     def look() -> None:
-        tails = {}
+        tails: dict[Path, TableTail] = {}
         while not stopping.wait(0.02):
             for path in runs_dir.glob("*/*/*/tasks.json"):
                 tail = tails.setdefault(path, TableTail(path))

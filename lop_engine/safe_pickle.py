@@ -220,7 +220,7 @@ class _Machine:
     def charge(self, num_bytes: int) -> None:
         self.left -= num_bytes
         if self.left < 0:
-            raise ValueError("holds more than any batch of images does")
+            raise ValueError("contains more data than any batch of images")
 
     def argument(self, instruction: Any) -> Any:
         """Return the instruction's argument; a large byte string stays in the file."""

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from lop_engine.errors import UserError, sentence
 from lop_engine.text import plain
-from lop_tui.commands.app import app
+from lop_tui.commands.app import app as app
 
 #: Modules of `lop_tui.commands`: each adds a command to `app`, and imports what its work needs when called.
 COMMANDS = (

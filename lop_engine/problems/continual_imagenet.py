@@ -21,7 +21,7 @@ class ContinualImageNet(Problem):
     """Softmax cross-entropy and accuracy on tasks of `num_classes` classes; images channels-last in memory.
 
     Args:
-        images: by default those that the spec names, opened when the first task is asked for.
+        images: by default those that the spec names, opened for the first task.
     """
 
     input_shape = IMAGE_SHAPE

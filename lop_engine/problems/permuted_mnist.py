@@ -29,7 +29,7 @@ class PermutedMnist(Problem):
     The images are on the device once, as they are stored, and the inputs of a part are gathered from them.
 
     Args:
-        images: by default those that the spec names, opened when the first task is asked for.
+        images: by default those that the spec names, opened for the first task.
     """
 
     input_shape = (PIXELS,)

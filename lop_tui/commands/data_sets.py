@@ -93,9 +93,7 @@ def facts_of(folder: ClassFolder, console: Console, quiet: bool) -> dict[str, ob
     manifest = folder.manifest
     facts: dict[str, object] = {
         "path": folder.name,
-        "source": f"{manifest.source.get('path', '?')} ({manifest.source.get('format', '?')})"
-        if manifest
-        else "not imported by lop",
+        "source": _source_of(manifest) if manifest else "not imported by lop",
         "num_classes": folder.num_classes,
         "num_images": sum(folder.counts),
         "smallest_class": folder.num_images,
@@ -115,6 +113,12 @@ def facts_of(folder: ClassFolder, console: Console, quiet: bool) -> dict[str, ob
             raise DataError(checked.problems[0])
         values = (checked.minimum, checked.maximum, list(checked.channel_means), list(checked.channel_stds))
     return facts | dict(zip(("minimum", "maximum", "channel_means", "channel_stds"), values, strict=True))
+
+
+def _source_of(manifest: Manifest) -> str:
+    """Return where the images come from, and its format unless the name says it."""
+    path, format = (manifest.source.get(key, "?") for key in ("path", "format"))
+    return path if path.startswith(f"{format} (") else f"{path} ({format})"
 
 
 def table_of(facts: dict[str, object]) -> Table:

@@ -151,6 +151,11 @@ def test_info_describes_a_folder_that_was_not_imported(here, lop):
     assert (facts["normalisation"], facts["maximum"], facts["sha256"]) == ("none", 1, "")
 
 
+def test_info_names_the_source_of_synthetic_images_once(here, lop):
+    lop("data", "synth", "-o", "set", "--classes", "4", "--train-images", "10", "--test-images", "5")
+    assert json.loads(lop("data", "info", "set", "--json")[1])["source"] == "synthetic (dataset seed 0)"
+
+
 def test_half_block_art_draws_two_pixels_in_each_character(here, lop):
     images = np.zeros((4, 3, 3, 32, 32), np.uint8)
     images[:, :, 0, :2] = 200

@@ -94,7 +94,7 @@ def _files(folder: Path, seen: set[Path], depth: int = 0) -> Iterator[Path]:
     """
     here = folder.resolve()
     if here in seen:
-        raise DataError(f"{folder}: leads back to a folder that was looked at already")
+        raise DataError(f"{folder}: links back to a folder that was already read")
     seen.add(here)
     if depth > _MAX_DEPTH:
         raise DataError(f"{folder}: lies too deep for a folder of pictures")
