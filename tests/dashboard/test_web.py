@@ -139,7 +139,7 @@ async def test_a_page_shows_the_dashboard_and_cannot_write(server: Served, runs_
         await page.press("SRpP?")
         await page.until("Everywhere")
         shown = ESCAPE.sub("", page.output)
-        assert "Every seed as a line" in shown
+        assert "A line for each seed" in shown
         assert "Stop the runs" not in shown
         assert "Resume or retry" not in shown
         assert "nothing to" not in shown
