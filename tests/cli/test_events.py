@@ -4,15 +4,15 @@ import os
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
+import psutil
 import pytest
 
 from lop_engine.processes import this_process
 from lop_tui.commands import events
 from lop_tui.commands.events import Notifier, read_statuses
 from tests.cli.test_run import here as here
-from tests.cli.test_run import lop, write_config
+from tests.cli.test_run import lop, wait_for, write_config
 from tests.helpers import make_run
 
 RECORD_CALL = 'env | grep "^LOP_" | sort > "call-$LOP_EVENT-$(date +%s%N)"'
@@ -96,7 +96,14 @@ def test_a_slow_notification_does_not_delay_the_launcher_and_is_killed_with_its_
     assert len(warnings) == 2
     assert "took more than" in warnings[0]
     child = int((here / "child").read_text())
-    assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split(")")[1]
+    wait_for(lambda: has_died(child), 10)  # a killed process may run for another moment
+
+
+def has_died(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_notification_that_fails_is_a_warning(here):
